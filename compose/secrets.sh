@@ -42,7 +42,7 @@ for kind in key secret callback; do
     make "momo-700200-$kind"
 done
 for service in checkout payment inventory loyalty shipping ledger merchant risk notifier reconciliation \
-               members mobile_money saga_tracker; do
+               members mobile_money saga_tracker console; do
     make "$service"
     make "${service}_owner"
 done

@@ -142,6 +142,8 @@ CONSOLE_APIS = (
     "mobile-money",
 )  # fmt: skip
 """The services whose APIs the console calls."""
+ROLLED_OUT = (*PROCESSES, CONSOLE)
+"""Every process of ours; each has a database."""
 CONSOLE_KEYS = {
     services.CONSOLE_KEY: "BARAZA_CONSOLE_KEY_FILE",
     services.CONSOLE_CLIENT: "BARAZA_CONSOLE_CLIENT_SECRET_FILE",
@@ -150,11 +152,11 @@ CONSOLE_KEYS = {
 
 def files() -> dict[str, list[Manifest]]:
     """Return the manifests of every generated file, by name."""
-    databases = {services.database_of(process): process for process in reversed(list(PROCESSES))}
+    databases = {services.database_of(process): process for process in reversed(ROLLED_OUT)}
     made = {f"{process}.yaml": _process(process, spec) for process, spec in PROCESSES.items()}
+    made[f"{CONSOLE}.yaml"] = _console()
     for database in databases:
         made[f"{_dashed(database)}.yaml"] += _database(database)
-    made[f"{CONSOLE}.yaml"] = _console()
     made["topics.yaml"] = [_topic(topic) for topic in contract.topics()]
     outsiders = [login for login in contract.kafka_rights() if login not in PROCESSES]
     made["logins.yaml"] = [
@@ -224,7 +226,7 @@ def _rolled_out(name: str, isolated: Manifest) -> Manifest:
 
 
 def _console() -> list[Manifest]:
-    """Return the manifests of the console: it has no database and no login at Kafka.
+    """Return the manifests of the console: it has a small database, and no login at Kafka.
 
     Its own ConfigMap, which an overlay makes, names its address and the provider's where they differ.
     """
@@ -233,6 +235,8 @@ def _console() -> list[Manifest]:
     environment = {
         "BARAZA_SERVICE": CONSOLE,
         "BARAZA_HTTP_PORT": str(HTTP),
+        "BARAZA_DATABASE_URL": _database_url(contract.package_of(CONSOLE), contract.package_of(CONSOLE)),
+        "BARAZA_DATABASE_PASSWORD_FILE": "/etc/baraza/database/password",
         "BARAZA_REDIS_USER": CONSOLE,
         "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password",
         "BARAZA_CONSOLE_APIS": " ".join(f"{service}=http://{service}:{HTTP}" for service in CONSOLE_APIS),
@@ -246,6 +250,7 @@ def _console() -> list[Manifest]:
     }
     container["envFrom"] = [*container["envFrom"], {"configMapRef": {"name": CONSOLE}}]
     volumes: list[Manifest] = [
+        *_of_database(contract.package_of(CONSOLE)),
         {"name": "redis", "secret": {"secretName": REDIS_LOGINS, "items": [{"key": CONSOLE, "path": "password"}]}},
         {"name": keys, "secret": {"secretName": keys}},
     ]
@@ -262,6 +267,12 @@ def _console() -> list[Manifest]:
     ]  # fmt: skip
 
 
+def _of_database(login: str) -> list[Manifest]:
+    """Return the files of a database's login, without those of Kafka."""
+    volumes = _volumes(None, services.database_of(login), login, None)
+    return [volume for volume in volumes if volume["name"].startswith("database")]
+
+
 def _console_policy() -> Manifest:
     """Return every allowed connection of the console. The provider is in the cluster, or outside of it."""
     entry = [
@@ -271,6 +282,7 @@ def _console_policy() -> Manifest:
         _in_namespace("identity", {}),
     ]
     edges: list[tuple[Manifest, int]] = [
+        ({"podSelector": {"matchLabels": {"baraza.example/database": CONSOLE}}}, POSTGRES),
         ({"podSelector": {"matchLabels": _is("redis")}}, REDIS),
         (_in_namespace("identity", {}), HTTP),
         ({"ipBlock": {"cidr": "0.0.0.0/0", "except": list(NOT_PUBLIC)}}, HTTPS),
@@ -451,8 +463,9 @@ def _scaling(name: str, spec: Process) -> list[Manifest]:
 def _database(database: str) -> list[Manifest]:
     """Return a service's database, its logins, and the Job that creates its tables."""
     owner, name = owner_of(database), _dashed(database)
-    logins = [contract.package_of(process) for process in PROCESSES if services.database_of(process) == database]
-    readers = ", ".join(f'"{login}"' for login in (*logins, AUDIT))
+    logins = [contract.package_of(process) for process in ROLLED_OUT if services.database_of(process) == database]
+    auditors = [AUDIT] if database in contract.database_rights()[AUDIT].databases else []
+    readers = ", ".join(f'"{login}"' for login in (*logins, *auditors))
     future = f'ALTER DEFAULT PRIVILEGES FOR ROLE "{owner}" IN SCHEMA public GRANT'
     cluster = _named("postgresql.cnpg.io/v1", "Cluster", f"{name}-db", wave="0", spec={
         "instances": 3,
@@ -468,7 +481,7 @@ def _database(database: str) -> list[Manifest]:
         },
         "bootstrap": {"initdb": {
             "database": database, "owner": owner, "secret": {"name": _secret_of(owner)},
-            "postInitSQL": [f'CREATE ROLE "{login}" LOGIN' for login in (*logins, AUDIT)],
+            "postInitSQL": [f'CREATE ROLE "{login}" LOGIN' for login in (*logins, *auditors)],
             "postInitApplicationSQL": [
                 f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC',
                 f'GRANT CONNECT ON DATABASE "{database}" TO {readers}',
@@ -477,21 +490,23 @@ def _database(database: str) -> list[Manifest]:
                 f'GRANT USAGE ON SCHEMA public TO "{owner}", {readers}',
                 *(f'{future} SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{login}"' for login in logins),
                 *(f'{future} USAGE, SELECT ON SEQUENCES TO "{login}"' for login in logins),
-                f'{future} SELECT ON TABLES TO "{AUDIT}"',
-                f'ALTER ROLE "{AUDIT}" SET default_transaction_read_only = on',
+                *(f'{future} SELECT ON TABLES TO "{login}"' for login in auditors),
+                *(f'ALTER ROLE "{login}" SET default_transaction_read_only = on' for login in auditors),
             ],
         }},
-        "managed": {"roles": [
-            {"name": role, "login": True, "passwordSecret": {"name": _secret_of(role)}} for role in (*logins, AUDIT)
-        ]},
+        "managed": {"roles": [_managed(role) for role in (*logins, *auditors)]},
     })  # fmt: skip
     secrets = [_external_secret(_secret_of(role), role) for role in (owner, *logins)]
     return [cluster, *secrets, _tables_job(database), _database_policy(name)]
 
 
+def _managed(role: str) -> Manifest:
+    return {"name": role, "login": True, "passwordSecret": {"name": _secret_of(role)}}
+
+
 def _connections(database: str) -> str:
     """Return how many connections a database allows: the whole pool of every pod that there may be."""
-    processes = sum(services.database_of(process) == database for process in PROCESSES)
+    processes = sum(services.database_of(process) == database for process in ROLLED_OUT)
     return str(processes * (PARTITIONS + SURGE) * POOL_SIZE_MAX + OTHER_CONNECTIONS)
 
 
@@ -648,7 +663,7 @@ def _policy(name: str, spec: Process) -> Manifest:
 def _database_policy(name: str) -> Manifest:
     """Return the allowed connections of a database: processes, the migration, and its instances for replication."""
     own = {"baraza.example/database": name}
-    users = [process for process in PROCESSES if _dashed(services.database_of(process)) == name]
+    users = [process for process in ROLLED_OUT if _dashed(services.database_of(process)) == name]
     callers: list[Manifest] = [{"podSelector": {"matchLabels": _is(user)}} for user in users]
     callers += [
         {"podSelector": {"matchLabels": {label: name}}}

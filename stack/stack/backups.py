@@ -123,6 +123,8 @@ def reconcile(home: Home, state: State, service: str, since: datetime) -> str:
     _database(service)
     if service == contract.TRACKER:
         return rebuild(home, state)
+    if service == contract.CONSOLE:
+        return f"{service} publishes nothing, so nothing is missing from Kafka.\n"
     command = (sys.executable, "-P", "-m", "chassis.process.reconcile", contract.package_of(service), since.isoformat())
     return _run(command, services.environment(home, state, service, service))
 
@@ -149,7 +151,7 @@ def reread(home: Home, state: State, topics: Sequence[str]) -> str:
 
 
 def _database(service: str) -> str:
-    if service not in (known := (*contract.services(), contract.TRACKER)):
+    if service not in (known := (*contract.services(), contract.TRACKER, contract.CONSOLE)):
         raise InvalidSettings(f"No service {service!r} has a database; known: {', '.join(known)}.")
     return services.database_of(service)
 

@@ -36,7 +36,7 @@ SAGA_DECISIONS = DECISIONS_TOPIC
 MERCHANT_EVENTS = "notification.events"
 TRACKER_API = f"{TRACKER}-api"
 CONSOLE = "console"
-"""The pages for staff: it has sessions in Redis, and neither a database nor a login at Kafka."""
+"""The pages for staff: sessions in Redis, a small database of its own, and no login at Kafka."""
 DIVERGENCES = "reconciliation.divergences"
 ACCOUNT_FIELD = "gateway_account"
 """The field in which an event names an account at a gateway."""
@@ -176,9 +176,14 @@ def kafka_rights() -> Mapping[str, KafkaRights]:
     }
 
 
-def databases() -> tuple[str, ...]:
-    """Return the database of every service, the tracker's included."""
+def saga_databases() -> tuple[str, ...]:
+    """Return the databases that hold what sagas did: every service's with steps, and the tracker's."""
     return tuple(package_of(service) for service in (*services(), TRACKER))
+
+
+def databases() -> tuple[str, ...]:
+    """Return every database of ours: those with sagas, and the console's with saved views and reveals."""
+    return (*saga_databases(), package_of(CONSOLE))
 
 
 def database_rights() -> Mapping[str, DatabaseRights]:
@@ -188,7 +193,7 @@ def database_rights() -> Mapping[str, DatabaseRights]:
         **{owner_of(database): DatabaseRights(databases=(database,), use=Use.OWN) for database in every},
         **{database: DatabaseRights(databases=(database,), use=Use.CHANGE) for database in every},
         package_of(TRACKER_API): DatabaseRights(databases=(package_of(TRACKER),), use=Use.CHANGE),
-        AUDIT: DatabaseRights(databases=every, use=Use.READ),
+        AUDIT: DatabaseRights(databases=saga_databases(), use=Use.READ),
         REGISTRY: DatabaseRights(databases=(REGISTRY,), use=Use.OWN),
     }
 

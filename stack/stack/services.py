@@ -68,12 +68,12 @@ EVERY = "*"
 
 
 def workers() -> tuple[str, ...]:
-    """Return the processes with a database, in the order of their listing."""
+    """Return the processes that take part in sagas, in the order of their listing: each has a login at Kafka."""
     return (*services(), TRACKER, TRACKER_API)
 
 
 def processes() -> tuple[str, ...]:
-    """Return all processes of ours, in the order of their listing: those with a database, and the console."""
+    """Return all processes of ours, in the order of their listing: those of sagas, and the console."""
     return (*workers(), CONSOLE)
 
 
@@ -160,10 +160,11 @@ def kafka_environment(login: KafkaLogin) -> dict[str, str]:
 
 
 def _console(home: Home, state: State, service: str) -> dict[str, str]:
-    """Return the variables of the console: sessions in Redis, the issuer, and the APIs of what is started."""
+    """Return the variables of the console: its database, sessions in Redis, the issuer, the APIs of what is started."""
     home.password(CONSOLE_KEY)
     return {
         "BARAZA_SERVICE": service,
+        **_database(state.ports, home, service),
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{state.ports[redis.NAME]}/0",
         **_redis_login(home, service),
         **_console_client(home, state),
@@ -218,13 +219,11 @@ def _ports_for(state: State, service: str, name: str) -> Mapping[str, int]:
 
 
 def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) -> Mapping[str, str]:
-    database = database_of(service)
     return {
         "BARAZA_SERVICE": TRACKER if service == TRACKER_API else service,
         **kafka_environment(kafka.login(home, ports[kafka.NAME], service, tls=state.tls)),
         "BARAZA_REGISTRY_URL": registry.url(ports[registry.NAME]),
-        "BARAZA_DATABASE_URL": _database_url(ports, database, package_of(service)),
-        "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(package_of(service))),
+        **_database(ports, home, service),
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
         **_redis_login(home, service),
         **(_webhook_secrets(home) if service in called_back_by(COURIER) else {}),
@@ -347,6 +346,15 @@ def _webhook_key(home: Home) -> dict[str, str]:
 def simulator_folder(home: Home) -> Path:
     """Return the folder of the simulators' records."""
     return home.folder("simulators")
+
+
+def _database(ports: Mapping[str, int], home: Home, service: str) -> dict[str, str]:
+    """Return the variables of a process's login to its database."""
+    login = package_of(service)
+    return {
+        "BARAZA_DATABASE_URL": _database_url(ports, database_of(service), login),
+        "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(login)),
+    }
 
 
 def _database_url(ports: Mapping[str, int], database: str, role: str) -> str:

@@ -165,7 +165,7 @@ class Start:
         with postgres.connect(port, password) as server:
             server.execute("SELECT pg_reload_conf()")  # pg_hba.conf, for a server that ran already
         self._databases_exist.set()
-        if set(self._state.components) & set(services.workers()):
+        if set(self._state.components) & set(services.processes()):
             self._migrate()
 
     def _migrate(self) -> None:

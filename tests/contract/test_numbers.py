@@ -143,7 +143,7 @@ def test_a_restored_database_finds_on_kafka_all_that_it_lacks(generator: ModuleT
 def test_a_database_has_a_connection_for_the_whole_pool_of_every_process(generated: list[Manifest]) -> None:
     clusters, scaled, rolled = (of(kind, generated) for kind in ("Cluster", "ScaledObject", "Deployment"))
     for database in contract.databases():
-        users = [process for process in services.workers() if services.database_of(process) == database]
+        users = [process for process in services.processes() if services.database_of(process) == database]
         pods = sum(
             scaled[process]["spec"]["maxReplicaCount"]
             + rolled[process]["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
@@ -151,7 +151,7 @@ def test_a_database_has_a_connection_for_the_whole_pool_of_every_process(generat
         )
         parameters = clusters[f"{database.replace('_', '-')}-db"]["spec"]["postgresql"]["parameters"]
         assert pods * POOL_SIZE_MAX < int(parameters["max_connections"]), database
-    assert len(services.workers()) * POOL_SIZE_MAX < postgres.CONNECTIONS_MAX
+    assert len(services.processes()) * POOL_SIZE_MAX < postgres.CONNECTIONS_MAX
     chosen = options(composed("postgres")["command"], "-c")
     assert "max_connections" in chosen
     assert chosen.items() <= postgres.CONFIGURATION.items()

@@ -42,6 +42,7 @@ TABLES = (
     "risk.tables",
     "risk.rule_sets",
     "risk.lists",
+    "console.tables",
     "merchant.tables",
     "merchant.key_tables",
     "merchant.merchant_tables",

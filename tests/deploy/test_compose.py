@@ -123,7 +123,7 @@ def test_every_service_of_the_code_has_its_own_database_login_and_no_other_secre
         assert _secrets(composed[gateway]) == {name for each in own for name in (each.key, each.webhook_secrets)}
     for each in short_codes.SHORT_CODES:
         assert _secrets(composed[each.provider]) == set(each.secrets) - {each.secret(short_codes.CALLBACK)}
-    for service in (*contract.services(), contract.TRACKER):
+    for service in (*contract.services(), contract.TRACKER, contract.CONSOLE):
         assert _secrets(composed[f"{service}-tables"]) == {f"{contract.package_of(service)}_owner"}
     logins = {contract.DEPLOY, *contract.kafka_rights()}
     assert _secrets(composed["topics"]) == {kafka.secret_of(login) for login in logins}
@@ -131,9 +131,10 @@ def test_every_service_of_the_code_has_its_own_database_login_and_no_other_secre
     assert set(endpoints["http"]) == set(services.processes()) | set(providers.SIMULATORS)
 
 
-def test_the_console_has_its_keys_and_its_login_at_redis_and_reaches_no_database() -> None:
+def test_the_console_has_its_keys_and_its_logins_at_redis_and_at_its_own_database() -> None:
     composed = _services()
-    own = {services.CONSOLE_KEY, services.CONSOLE_CLIENT, redis.secret_of(contract.CONSOLE)}
+    login = contract.package_of(contract.CONSOLE)
+    own = {services.CONSOLE_KEY, services.CONSOLE_CLIENT, redis.secret_of(contract.CONSOLE), login}
     console, issuer = composed[contract.CONSOLE], composed[providers.ISSUER]
     assert _secrets(console) == own
     assert _secrets(issuer) == {services.CONSOLE_CLIENT}
@@ -141,6 +142,7 @@ def test_the_console_has_its_keys_and_its_login_at_redis_and_reaches_no_database
     assert set(console["environment"]) <= known
     for name, file in console["environment"].items():
         assert not name.endswith("_FILE") or Path(file).name in own
+    assert console["environment"]["BARAZA_DATABASE_URL"].endswith(f"//{login}@postgres/{login}")
     assert issuer["environment"]["BARAZA_CONSOLE_URL"] == console["environment"]["BARAZA_CONSOLE_URL"]
     for each in console["environment"]["BARAZA_CONSOLE_APIS"].split():
         service, _, url = each.partition("=")

@@ -152,7 +152,7 @@ def test_every_process_trusts_both_issuers_each_with_the_roles_of_the_contract(c
     Issuers((staff, customers))
 
 
-def test_the_console_has_its_own_settings_keys_and_connections_and_no_database(cluster: Cluster) -> None:
+def test_the_console_has_its_own_settings_keys_connections_and_database(cluster: Cluster) -> None:
     deployment = cluster.of("Deployment")[contract.CONSOLE]["spec"]["template"]["spec"]
     (container,) = deployment["containers"]
     assert importlib.util.find_spec(container["args"][0])
@@ -165,6 +165,9 @@ def test_the_console_has_its_own_settings_keys_and_connections_and_no_database(c
     assert set(_environment(cluster, contract.CONSOLE)) <= {f"BARAZA_{name.upper()}" for name in fields}
     provided = set(_files(cluster, contract.CONSOLE))
     assert {given[name] for name in given if name.startswith("BARAZA_CONSOLE") and name.endswith("_FILE")} <= provided
+    assert given["BARAZA_DATABASE_PASSWORD_FILE"] in provided
+    assert "//console@console-db-rw:5432/console?sslmode=verify-full" in given["BARAZA_DATABASE_URL"]
+    assert not any("kafka" in folder for folder in _folders(cluster, contract.CONSOLE))
     policies = cluster.of("NetworkPolicy")
     apis = {each.partition("=")[0] for each in given["BARAZA_CONSOLE_APIS"].split()}
     assert set(_peers(policies[contract.CONSOLE]["spec"]["egress"])) == {*apis, "redis"}
@@ -345,8 +348,8 @@ def test_every_connection_is_denied_except_those_to_pods_that_exist(cluster: Clu
         assert any(wanted.items() <= one.items() for one in labels), f"no pod is {wanted}"
     for database in contract.databases():
         name = database.replace("_", "-")
-        users = {process for process in services.workers() if services.database_of(process) == database}
-        assert {process for process in services.workers() if _leads_to(policies[process], name)} == users
+        users = {process for process in services.processes() if services.database_of(process) == database}
+        assert {process for process in services.processes() if _leads_to(policies[process], name)} == users
 
 
 def test_no_secret_is_in_the_manifests(cluster: Cluster) -> None:

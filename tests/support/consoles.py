@@ -24,7 +24,7 @@ from console.main import application
 from console.settings import ConsoleSettings
 from simulators.issuer import IssuerSettings, build
 from simulators.keys import signed
-from stack import contract, ports, providers, redis, services
+from stack import contract, ports, postgres, providers, redis, services
 from stack.components import Component
 from stack.home import Home, State
 from support.waiting import until
@@ -174,13 +174,17 @@ class Browser:
 
 @contextmanager
 def running(folder: Path, apis: Mapping[str, str] | None = None) -> Iterator[RunningConsole]:
-    """Start Redis, the issuer and the console with the stack's own settings; ``apis`` are in the place of its APIs."""
+    """Start Redis, the issuer and the console with the stack's own settings; ``apis`` are in the place of its APIs.
+
+    No PostgreSQL is there: the console's database is away all the time.
+    """
     home = Home(folder)
     home.prepare()
     home.folder(redis.NAME).mkdir(parents=True)
     services.simulator_folder(home).mkdir(parents=True)
-    names = (redis.NAME, providers.ISSUER, contract.CONSOLE)
+    names = (redis.NAME, postgres.NAME, providers.ISSUER, contract.CONSOLE)
     state = State(ports=ports.choose(names, {}, {}), components=[contract.CONSOLE])
+    home.password(contract.package_of(contract.CONSOLE))
     redis.configure(home)
     with ExitStack() as open_:
         log = open_.enter_context((folder / "redis.log").open("w"))

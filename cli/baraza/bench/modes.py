@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from baraza.audit.report import Report
-from baraza.bench import comparison, feeds, payments, sacco
+from baraza.bench import comparison, console, feeds, payments, sacco
 from baraza.bench import orders as ordering
 from baraza.bench.books import database, measuring, over_kafka
 from baraza.bench.copies import fill
@@ -296,6 +296,6 @@ MODES: dict[str, Callable[[Run], Summary]] = {
     mode.__name__: mode
     for mode in (
         *(peers, steady, http, real, intake, spike, scale, queries, ledger),
-        *(payments.payments, reconciliation, sacco.sacco),
+        *(payments.payments, reconciliation, sacco.sacco, console.console),
     )
 }

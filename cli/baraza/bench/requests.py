@@ -22,12 +22,13 @@ THROTTLED = 429
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; ``key`` is its idempotency key."""
+    """One request; ``key`` is its idempotency key. With a ``cookie`` it is of a browser, and has no token."""
 
     method: str
     path: str
     body: bytes | None = None
     key: str | None = None
+    cookie: str | None = None
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Requests:
     """
 
     def __init__(
-        self, url: str, tokens: Tokens, request: Callable[[], Request], *, connections: int, every_s: float = 0.0
+        self, url: str, tokens: Tokens | None, request: Callable[[], Request], *, connections: int, every_s: float = 0.0
     ) -> None:
         self._address = urlsplit(url)
         self._tokens = tokens
@@ -93,9 +94,7 @@ class Requests:
             while not stopping.wait(max(0.0, due_s - time.monotonic())):
                 with self._lock:
                     request = self._request()
-                headers = {"Authorization": self._tokens.header(), "Content-Type": "application/json"}
-                if request.key is not None:
-                    headers["Idempotency-Key"] = request.key
+                headers = self._headers(request)
                 status, _ = exchange(connection, request.method, request.path, request.body, headers)
                 now_s = time.monotonic()
                 with self._lock:
@@ -105,3 +104,10 @@ class Requests:
                 due_s = due_s + self._every_s if self._every_s else now_s
         finally:
             connection.close()
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        headers = {} if self._tokens is None else {"Authorization": self._tokens.header()}
+        if request.cookie is not None:
+            return {**headers, "Cookie": request.cookie, "Accept": "text/html"}
+        keys = {} if request.key is None else {"Idempotency-Key": request.key}
+        return {**headers, "Content-Type": "application/json", **keys}

@@ -46,6 +46,7 @@ class ModeName(StrEnum):
     PAYMENTS = "payments"
     RECONCILIATION = "reconciliation"
     SACCO = "sacco"
+    CONSOLE = "console"
     COMPARE = "compare"
 
 
@@ -78,7 +79,8 @@ Sizes = Annotated[
         min=1,
         max=COUNT_MAX,
         metavar="NUMBER",
-        help="scale, queries: sagas in the tables; ledger: entries; reconciliation: payments; repeatable.",
+        help="scale, queries: sagas in the tables; console: sagas in the tracker's; ledger: entries; "
+        "reconciliation: payments; repeatable.",
     ),
 ]
 Processes = Annotated[

@@ -28,6 +28,8 @@ from console.provider import Provider, ProviderUnavailable, Rejected
 from console.rights import Rights
 from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
+from console.store import Store
+from console.tables import Person
 
 REFRESH_EVERY_S = 300
 """Roles are read anew this often, so that one that was withdrawn is gone after five minutes."""
@@ -43,6 +45,7 @@ class Console:
 
     settings: ConsoleSettings
     sessions: Sessions
+    store: Store
     provider: Provider
     verifier: Verifier | Issuers
     apis: Apis
@@ -65,6 +68,11 @@ class Visit:
     def apis(self) -> PersonsApis:
         """The APIs as this person may use them."""
         return self.console.apis.as_person(self.session.access_token)
+
+    @property
+    def person(self) -> Person:
+        """Who it is, as views and reveals are stored under."""
+        return Person(issuer=self.session.issuer, subject=self.session.subject, name=self.session.name)
 
     def render(self, name: str, status: int = 200, /, **context: object) -> Response:
         """Return a page."""

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from console.access import console_of
 from console.apis import ApiProblem
 from console.provider import ProviderUnavailable
+from console.store import StoreUnavailable
 
 TITLES = {
     400: "The request cannot be read",
@@ -37,6 +38,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ApiProblem, _api)
     app.add_exception_handler(RedisError, _redis)
     app.add_exception_handler(ProviderUnavailable, _provider)
+    app.add_exception_handler(StoreUnavailable, _store)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -60,6 +62,10 @@ async def _redis(request: Request, error: Exception) -> Response:
 
 async def _provider(request: Request, error: Exception) -> Response:
     return _page(request, 503, "The identity provider does not answer", str(error))
+
+
+async def _store(request: Request, error: Exception) -> Response:
+    return _page(request, 503, "Not now", str(error))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

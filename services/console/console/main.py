@@ -16,6 +16,7 @@ from chassis.http import health
 from chassis.http.auth import Verifier
 from chassis.http.issuers import Issuers, general_verifier
 from chassis.http.server import server_of
+from chassis.postgres import database
 from chassis.telemetry import logs, metrics
 from chassis.wire.redis import RedisLogin
 from console import errors, pages, rights, sign_in, web
@@ -24,6 +25,7 @@ from console.apis import CONNECTIONS_MAX, Apis
 from console.provider import Provider, Registration
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
+from console.store import BOUNDS, Store
 
 REDIS_TIMEOUT_S = 2.0
 DISCOVERY_PATH = "/.well-known/openid-configuration"
@@ -33,25 +35,20 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
     """Return the console. Nothing connects before the first request."""
     # A proxy in the environment is for addresses outside; loopback and the cluster are reached directly.
     http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=CONNECTIONS_MAX))
-    password_file = settings.redis_password_file
-    login = None if password_file is None else RedisLogin(settings.redis_user, password_file)
-    redis = Redis.from_url(
-        settings.redis_url,
-        credential_provider=login,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-    )
+    redis, store = _redis(settings), _store(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         await http.aclose()
         await redis.aclose()
+        store.close()
 
     app = FastAPI(title="console", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.console = Console(
         settings=settings,
         sessions=Sessions(redis, settings.keys),
+        store=store,
         provider=Provider(_registration(settings), http),
         verifier=access_verifier(settings),
         apis=Apis(settings.apis, http),
@@ -62,7 +59,8 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
     metrics.install(app, None)
     app.add_middleware(web.SecureHeaders)
     errors.install(app)
-    # Without Redis the pages still answer, with what is the matter; without them no person would learn it.
+    # Without Redis the pages still answer, with what is the matter; without them no person would learn it. Without
+    # the database there are no views and no reveals, and everything else.
     app.include_router(health.router(alive={}, ready={}))
     app.router.routes.extend([*sign_in.routes(), *pages.routes()])
     app.router.routes.append(Mount("/static", StaticFiles(directory=web.HERE / "static")))
@@ -81,6 +79,21 @@ def access_verifier(settings: ConsoleSettings) -> Verifier | Issuers:
             "Add it with the roles that it may give."
         )
     return general_verifier(settings.model_copy(update={"issuers": own}))
+
+
+def _redis(settings: ConsoleSettings) -> Redis:
+    password_file = settings.redis_password_file
+    return Redis.from_url(
+        settings.redis_url,
+        credential_provider=None if password_file is None else RedisLogin(settings.redis_user, password_file),
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+    )
+
+
+def _store(settings: ConsoleSettings) -> Store:
+    url, password_file = settings.database_url, settings.database_password_file
+    return Store(database.create(url, password_file, application=settings.service, bounds=BOUNDS))
 
 
 def _registration(settings: ConsoleSettings) -> Registration:

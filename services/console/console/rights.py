@@ -29,7 +29,9 @@ PROPOSE: Final = "propose"
 DECIDE: Final = "decide"
 """Refuse or withdraw what is proposed about a receipt. To approve it is another right."""
 REVEAL: Final = "reveal"
-"""See whom a saga is about, with a reason that is logged."""
+"""See whom a saga is about, with a reason that is stored."""
+AUDIT: Final = "audit"
+"""See who revealed whom a saga is about, and why."""
 SIGN_OUT: Final = "sign_out"
 """What anyone may do, with whatever role or none."""
 ANYONE: Final = "*"
@@ -46,6 +48,7 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     PROPOSE: ("teller",),
     DECIDE: ("teller", "finance", "approver"),
     REVEAL: ("support", "operator"),
+    AUDIT: ("finance", "approver"),
     SIGN_OUT: (ANYONE,),
 }
 

@@ -28,6 +28,9 @@ class ConsoleSettings(BaseSettings):
     console_apis: str = ""
     console_key_file: Path
     """The keys that encrypt sessions, one a line: the newest, and those before it while they are replaced."""
+    database_url: str
+    """Its own database, with saved views and reveals. Pages that need neither work while it is away."""
+    database_password_file: Path
     redis_url: str = "redis://127.0.0.1:6379/0"
     redis_user: str = ""
     redis_password_file: Path | None = None

@@ -73,9 +73,7 @@ def test_the_evidence_sheet_proves_what_ran_and_what_undid_it(operator: Browser,
             assert f"{entry['topic']}/{entry['partition']}/{entry['offset']}" in sheet
 
 
-def test_whom_a_saga_is_about_is_hidden_until_it_is_revealed_with_a_reason(
-    stage: Stage, operator: Browser, undone: str
-) -> None:
+def test_whom_a_saga_is_about_is_hidden_until_it_is_revealed_with_a_reason(operator: Browser, undone: str) -> None:
     page = operator.get(f"/sagas/{undone}").text
     assert "customer-1" not in page
     assert "cu•••-1" in page
@@ -84,10 +82,6 @@ def test_whom_a_saga_is_about_is_hidden_until_it_is_revealed_with_a_reason(
     revealed = operator.act(f"/sagas/{undone}/reveal", reason="she is on the phone")
     assert "customer-1" in revealed.text
     assert "customer-1" not in operator.get(f"/sagas/{undone}").text
-    logged = [
-        json.loads(line) for line in stage.wire.stack.log("console").read_text().splitlines() if "revealed" in line
-    ]
-    assert (logged[-1]["actor"].rpartition("|")[2], logged[-1]["reason"]) == (OPERATOR, "she is on the phone")
 
 
 def test_a_saga_is_cancelled_in_three_steps_and_nothing_is_sent_before_the_last(

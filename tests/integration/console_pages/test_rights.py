@@ -24,7 +24,10 @@ ACTS_OF_FINANCE = {
     "/divergences/{divergence_id}/close", "/proposals/assignments/{proposal_id}/refusal",
     "/proposals/returns/{proposal_id}/refusal",
 }  # fmt: skip
-NEW, SUPPORT, FINANCE = "noor.new", "sue.support", "fatma.finance"
+ACTS_OF_ALL = {"/views", "/views/{view_id}/delete"}
+"""Who may look saves views of their own."""
+NEW, SUPPORT, OPERATOR = "noor.new", "sue.support", "opal.okafor"
+FINANCE, APPROVER, TELLER = "fatma.finance", "ade.approver", "tessa.teller"
 
 
 def routes() -> Iterator[tuple[str, str]]:
@@ -88,7 +91,7 @@ def test_a_role_that_the_staffs_issuer_may_not_give_is_none(console: RunningCons
 def test_who_may_not_operate_is_refused_each_act(console: RunningConsole, sub: str) -> None:
     browser = console.signed_in(sub)
     token = browser.token()
-    allowed = ACTS_OF_SUPPORT if sub == SUPPORT else ACTS_OF_FINANCE
+    allowed = ACTS_OF_ALL | (ACTS_OF_SUPPORT if sub == SUPPORT else ACTS_OF_FINANCE)
     for method, path in GUARDED:
         if method == "POST" and (method, path) not in ANYONE and path not in allowed:
             assert answered(browser, method, path, token) == 403, path
@@ -97,3 +100,21 @@ def test_who_may_not_operate_is_refused_each_act(console: RunningConsole, sub: s
 def test_the_books_are_for_finance_alone(console: RunningConsole) -> None:
     assert answered(console.signed_in(SUPPORT), "GET", "/finance") == 403
     assert answered(console.signed_in(FINANCE), "GET", "/finance") == 200
+
+
+@pytest.mark.parametrize(
+    ("sub", "status"), [(SUPPORT, 403), (OPERATOR, 403), (TELLER, 403), (FINANCE, 503), (APPROVER, 503)]
+)
+def test_who_revealed_what_is_for_finance_and_approvers_alone(console: RunningConsole, sub: str, status: int) -> None:
+    """This console's database is away, so those who may see it learn that."""
+    browser = console.signed_in(sub)
+    answer = browser.get("/log/reveals")
+    assert answer.status_code == status
+    if status == 503:
+        assert "own database does not answer" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/views", "/views/1/delete"])
+def test_who_may_not_look_saves_no_view(console: RunningConsole, path: str) -> None:
+    browser = console.signed_in(TELLER)
+    assert answered(browser, "POST", path, browser.token()) == 403

@@ -14,15 +14,18 @@ from console.pages import (
     now,
     plans,
     reconciling,
+    revealed,
     saga,
     sagas,
     settings,
+    views,
 )  # fmt: skip
 
 
 def routes() -> list[Route]:
     """Return the routes of all pages."""
     modules = (
-        now, finding, sagas, acting, saga, plans, letters, finance, reconciling, merchants, members, settings,
+        now, finding, sagas, views, acting, saga, plans, revealed, letters, finance, reconciling, merchants, members,
+        settings,
     )  # fmt: skip
     return [route for module in modules for route in module.routes()]

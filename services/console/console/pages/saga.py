@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from chassis.values.remark import remark
 from console import showing
 from console.access import Visit, act, data, page
 from console.apis import LEDGER, PAYMENT, SHIPPING, TRACKER, ApiProblem
@@ -20,6 +21,7 @@ from console.evidence import evidence
 from console.pages.ids import id_of, reason_of
 from console.rights import CANCEL, LOOK, MONEY, OPERATE, REVEAL
 from console.sessions import Session
+from console.store import StoreUnavailable
 
 Json = Any
 ENTRIES_MAX = 1_000
@@ -47,21 +49,29 @@ def routes() -> list[Route]:
 @page(LOOK)
 async def show(visit: Visit) -> Response:
     """The page of one saga."""
-    return await _show(visit, is_revealed=False)
+    detail = await visit.apis.get(TRACKER, f"/v1/sagas/{id_of(visit)}")
+    return await _show(visit, detail, is_revealed=False)
 
 
 @act(REVEAL)
 async def reveal(visit: Visit) -> Response:
-    """The same page, once, with whom the saga is about. The reason is in the log of this process."""
-    saga_id, reason = id_of(visit), reason_of(visit)
+    """The same page, once, with whom the saga is about: who reveals it, and why, is stored before anything is shown."""
+    try:
+        reason = remark(reason_of(visit))
+    except ValueError as error:
+        raise HTTPException(422, f"The reason: {error}.") from error
+    detail = await visit.apis.get(TRACKER, f"/v1/sagas/{id_of(visit)}")
+    saga_id = detail["saga"]["saga_id"]
+    try:
+        await visit.console.store.store_reveal(visit.person, saga_id=saga_id, reason=reason)
+    except StoreUnavailable as error:
+        raise HTTPException(503, f"Nothing was revealed, because it must be stored who reveals it. {error}") from error
     actor = f"{visit.session.issuer}|{visit.session.subject}"
     log.warning("Personal data was revealed.", actor=actor, saga_id=saga_id, reason=reason)
-    return await _show(visit, is_revealed=True)
+    return await _show(visit, detail, is_revealed=True)
 
 
-async def _show(visit: Visit, *, is_revealed: bool) -> Response:
-    saga_id = id_of(visit)
-    detail = await visit.apis.get(TRACKER, f"/v1/sagas/{saga_id}")
+async def _show(visit: Visit, detail: Json, *, is_revealed: bool) -> Response:
     saga = detail["saga"]
     timeline, acts, letters, outline, *money = await visit.apis.each(
         (TRACKER, f"/v1/sagas/{saga['saga_id']}/timeline"),
