@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 from fastapi import FastAPI
@@ -23,6 +24,8 @@ from console.apis import CONNECTIONS_MAX, Apis
 from console.provider import Provider, Registration
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
+from console.tickets import alertmanager
+from console.tickets.reporting import Tickets
 
 REDIS_TIMEOUT_S = 2.0
 DISCOVERY_PATH = "/.well-known/openid-configuration"
@@ -40,14 +43,9 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
         socket_timeout=REDIS_TIMEOUT_S,
         socket_connect_timeout=REDIS_TIMEOUT_S,
     )
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await http.aclose()
-        await redis.aclose()
-
-    app = FastAPI(title="console", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    tickets = alertmanager.tickets_of(settings, http, redis, clock)
+    life = _life(http, redis, tickets)
+    app = FastAPI(title="console", openapi_url=None, docs_url=None, redoc_url=None, lifespan=life)
     app.state.console = Console(
         settings=settings,
         sessions=Sessions(redis, settings.keys),
@@ -57,15 +55,35 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
         templates=web.Templates(),
         rights=rights.table(settings.roles),
         clock=clock,
+        tickets=tickets,
     )
     metrics.install(app, None)
     app.add_middleware(web.SecureHeaders)
     errors.install(app)
     # Without Redis the pages still answer, with what is the matter; without them no person would learn it.
     app.include_router(health.router(alive={}, ready={}))
-    app.router.routes.extend([*sign_in.routes(), *pages.routes()])
+    reports = [] if tickets is None else alertmanager.routes()
+    app.router.routes.extend([*sign_in.routes(), *pages.routes(), *reports])
     app.router.routes.append(Mount("/static", StaticFiles(directory=web.HERE / "static")))
     return app
+
+
+def _life(
+    http: httpx.AsyncClient, redis: Redis, tickets: Tickets | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what runs beside the pages, and what is closed after the last one."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        retrying = None if tickets is None else asyncio.create_task(tickets.keep_retrying())
+        yield
+        if retrying is not None:
+            retrying.cancel()
+            await asyncio.wait([retrying])
+        await http.aclose()
+        await redis.aclose()
+
+    return lifespan
 
 
 def _registration(settings: ConsoleSettings) -> Registration:
