@@ -132,6 +132,7 @@ def test_every_service_of_the_code_has_its_own_database_login_and_no_other_secre
 def test_the_console_has_its_keys_and_its_login_at_redis_and_reaches_no_database() -> None:
     composed = _services()
     own = {services.CONSOLE_KEY, services.CONSOLE_CLIENT, redis.secret_of(contract.CONSOLE)}
+    own |= {services.TICKETS_LOGIN, services.TICKETS_ALERTMANAGER}
     console, issuer = composed[contract.CONSOLE], composed[providers.ISSUER]
     assert _secrets(console) == own
     assert _secrets(issuer) == {services.CONSOLE_CLIENT}
@@ -139,6 +140,7 @@ def test_the_console_has_its_keys_and_its_login_at_redis_and_reaches_no_database
     assert set(console["environment"]) <= known
     for name, file in console["environment"].items():
         assert not name.endswith("_FILE") or Path(file).name in own
+    assert console["environment"]["BARAZA_TICKETS"] == "${BARAZA_TICKETS:-}", "tickets are off unless they are set"
     assert issuer["environment"]["BARAZA_CONSOLE_URL"] == console["environment"]["BARAZA_CONSOLE_URL"]
     for each in console["environment"]["BARAZA_CONSOLE_APIS"].split():
         service, _, url = each.partition("=")

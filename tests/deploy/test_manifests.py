@@ -149,6 +149,11 @@ def test_the_console_has_its_own_settings_keys_and_connections_and_no_database(c
     assert set(_environment(cluster, contract.CONSOLE)) <= {f"BARAZA_{name.upper()}" for name in fields}
     provided = set(_files(cluster, contract.CONSOLE))
     assert {given[name] for name in given if name.startswith("BARAZA_CONSOLE") and name.endswith("_FILE")} <= provided
+    assert {given[name] for name in given if name.startswith("BARAZA_TICKETS") and name.endswith("_FILE")} <= provided
+    # Without a secret the pod starts, and without the first setting it opens no ticket.
+    (tickets,) = (each["secret"] for each in deployment["volumes"] if each["name"] == "console-tickets")
+    assert tickets["optional"]
+    assert "BARAZA_TICKETS" not in given
     policies = cluster.of("NetworkPolicy")
     apis = {each.partition("=")[0] for each in given["BARAZA_CONSOLE_APIS"].split()}
     assert set(_peers(policies[contract.CONSOLE]["spec"]["egress"])) == {*apis, "redis"}

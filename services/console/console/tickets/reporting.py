@@ -23,6 +23,8 @@ from console.tickets.ticket_metrics import BUSY, FAILED, LEFT_S, REPORTS
 REPORTED_AGAIN_S: Final = 600
 """Within this time Alertmanager reports an alarm again by itself, unless it has ended: twice its usual interval."""
 POLL_S: Final = 15.0
+REDIS_WITHIN_S: Final = 3.0
+"""Its client alone would try several times, and Alertmanager waits meanwhile."""
 NOT_REPORTED_AGAIN: Final = (
     "Alertmanager has not reported this alarm again since the ticket could first be opened: it may have ended. "
     "If it has, resolve this ticket by hand."
@@ -107,7 +109,8 @@ class Tickets:
     async def _tried(self, call: Awaitable[T], *, otherwise: T) -> T:
         """Return what Redis answers; without Redis the report goes on, since the ITSM has the ticket itself."""
         try:
-            return await call
-        except RedisError as error:
+            async with asyncio.timeout(REDIS_WITHIN_S):
+                return await call
+        except (RedisError, TimeoutError) as error:
             log.warning("Redis does not answer; the report goes on without it.", error=type(error).__name__)
             return otherwise
