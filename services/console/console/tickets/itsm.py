@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -78,10 +79,12 @@ async def call(http: httpx.AsyncClient, request: httpx.Request, *, opens: bool) 
     """
     target = f"{request.method} {request.url.host}{request.url.path}"
     try:
-        response = await http.send(request, follow_redirects=False)
+        # httpx limits each piece of an answer, and this the whole of it.
+        async with asyncio.timeout(TIMEOUT_S):
+            response = await http.send(request, follow_redirects=False)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise Unavailable(f"{target} cannot be reached: {type(error).__name__}.") from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, TimeoutError) as error:
         raise Unavailable(f"{target} gave no answer: {type(error).__name__}.", is_uncertain=opens) from error
     if response.status_code >= 500:
         raise Unavailable(f"{target} answered {response.status_code}.", is_uncertain=opens)

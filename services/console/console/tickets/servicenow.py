@@ -24,7 +24,8 @@ TITLE_MAX: Final = 160
 """The length of ``short_description``."""
 TEXT_MAX: Final = 4_000
 """The length of ``description``."""
-FOUND_MAX: Final = 10
+FOUND_MAX: Final = 5
+"""Incidents of one alarm. All calls for one report take less time than its lock lasts."""
 URGENCY: Final[Mapping[str, tuple[str, str]]] = {"page": ("1", "2"), "ticket": ("2", "3")}
 """Urgency and impact by the alarm's severity; ServiceNow makes the priority of both."""
 LOWEST: Final = ("3", "3")

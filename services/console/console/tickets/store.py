@@ -6,8 +6,10 @@ A lost Redis loses no alarm that still fires, because Alertmanager reports it ag
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
 
@@ -21,6 +23,7 @@ SHOWN_S: Final = 86_400
 TICKETS, LEFT = "console:tickets", "console:tickets:left"
 
 Json = Any
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,7 @@ class TicketStore:
 
     async def known(self, now_s: float) -> list[Known]:
         """Return the tickets of firing alarms, those of the longest first. Old ones are deleted."""
-        found = [_known(text) for text in (await self._redis.hgetall(TICKETS)).values()]
+        found = _readable(_known, await self._redis.hgetall(TICKETS))
         old = [each.alarm.correlation_id for each in found if now_s - each.reported_at_s > SHOWN_S]
         if old:
             await self._redis.hdel(TICKETS, *old)
@@ -82,13 +85,23 @@ class TicketStore:
     async def leave(self, alarm: Alarm, *, now_s: float, due_at_s: float) -> None:
         """Store that a firing alarm has no ticket; since when stays what it is."""
         before = await self._redis.hget(LEFT, alarm.correlation_id)
-        since_s = now_s if before is None else _left(before).since_s
+        earlier = _readable(_left, {} if before is None else {alarm.correlation_id: before})
+        since_s = min((each.since_s for each in earlier), default=now_s)
         stored = {"alarm": alarm.to_json(), "since_s": since_s, "due_at_s": due_at_s}
         await self._redis.hset(LEFT, alarm.correlation_id, json.dumps(stored))
 
     async def left(self) -> list[Left]:
         """Return the firing alarms without a ticket."""
-        return [_left(text) for text in (await self._redis.hgetall(LEFT)).values()]
+        return _readable(_left, await self._redis.hgetall(LEFT))
+
+
+def _readable(read: Callable[[bytes | str], T], stored: Mapping[Any, bytes | str]) -> list[T]:
+    """Return what can be read; what another release stored in its own way is left out until it is stored again."""
+    found = []
+    for text in stored.values():
+        with suppress(KeyError, TypeError, ValueError):
+            found.append(read(text))
+    return found
 
 
 def _lock(correlation_id: str) -> str:
