@@ -23,6 +23,8 @@ make payer-key
 make webhook-key
 make console-key
 make console-client
+make tickets-login whsec_   # for ServiceNow write user:password in its place
+make tickets-alertmanager
 make phone-key
 [ -s secrets/merchant-token-key ] || {   # signs merchants' tokens: an EC key of P-256 in PEM (PKCS 8)
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out secrets/.merchant-token-key

@@ -144,6 +144,12 @@ CONSOLE_APIS = (
 """The services whose APIs the console calls."""
 ROLLED_OUT = (*PROCESSES, CONSOLE)
 """Every process of ours; each has a database."""
+TICKETS = f"{CONSOLE}-tickets"
+"""The secret with the console's login at an ITSM. Without it, and without ``BARAZA_TICKETS``, there are no tickets."""
+TICKET_KEYS = {
+    services.TICKETS_LOGIN: "BARAZA_TICKETS_SECRET_FILE",
+    services.TICKETS_ALERTMANAGER: "BARAZA_TICKETS_ALERTMANAGER_FILE",
+}
 CONSOLE_KEYS = {
     services.CONSOLE_KEY: "BARAZA_CONSOLE_KEY_FILE",
     services.CONSOLE_CLIENT: "BARAZA_CONSOLE_CLIENT_SECRET_FILE",
@@ -241,6 +247,7 @@ def _console() -> list[Manifest]:
         "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password",
         "BARAZA_CONSOLE_APIS": " ".join(f"{service}=http://{service}:{HTTP}" for service in CONSOLE_APIS),
         **{setting: f"/etc/baraza/{keys}/{key}" for key, setting in CONSOLE_KEYS.items()},
+        **{setting: f"/etc/baraza/{TICKETS}/{key}" for key, setting in TICKET_KEYS.items()},
     }
     container = {
         **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory),
@@ -253,7 +260,9 @@ def _console() -> list[Manifest]:
         *_of_database(contract.package_of(CONSOLE)),
         {"name": "redis", "secret": {"secretName": REDIS_LOGINS, "items": [{"key": CONSOLE, "path": "password"}]}},
         {"name": keys, "secret": {"secretName": keys}},
-    ]
+        {"name": TICKETS, "secret": {"secretName": TICKETS, "optional": True,
+                                     "items": [{"key": key, "path": key} for key in TICKET_KEYS]}},
+    ]  # fmt: skip
     return [
         _named("v1", "ServiceAccount", CONSOLE, automountServiceAccountToken=False),
         _rolled_out(CONSOLE, _isolated(container, volumes)),

@@ -23,6 +23,8 @@ LISTENER = "armeria.ports[0]"
 SPANS_MAX = 100_000
 SCRAPE_EVERY_S = 5
 KEPT_FOR = "2d"
+ALERTMANAGERS = "alertmanagers.yml"
+"""The file in the home with the addresses of Alertmanagers, if there are any."""
 
 
 def prometheus(home: Home, cache: Path, port: int) -> Component:
@@ -71,6 +73,8 @@ def configure(home: Home, targets: Mapping[str, Mapping[str, int]]) -> None:
     configuration = {
         "global": {"scrape_interval": f"{SCRAPE_EVERY_S}s", "evaluation_interval": f"{SCRAPE_EVERY_S}s"},
         "rule_files": [str(RULES)],
+        # Read anew whenever it changes; without the file there is no Alertmanager.
+        "alerting": {"alertmanagers": [{"file_sd_configs": [{"files": [str(home.path / ALERTMANAGERS)]}]}]},
         "scrape_configs": [{"job_name": "baraza", "static_configs": scraped}],
     }
     with translated_os_errors(home.path):

@@ -52,6 +52,8 @@ WEBHOOK_KEY = "webhook-key"
 """The file in the home with the key that encrypts the secrets of merchants' endpoints."""
 CONSOLE_KEY, CONSOLE_CLIENT = "console-key", "console-client"
 """The files in the home with the key that encrypts the console's sessions, and with its secret at the issuer."""
+TICKETS_LOGIN, TICKETS_ALERTMANAGER = "tickets-login", "tickets-alertmanager"
+"""The files with the console's login at an ITSM, and with what Alertmanager presents; only where tickets are opened."""
 PHONE_KEY = "phone-key"
 """The file in the home with the key that hashes the phones of members and payers."""
 COURIER_DAY_S = 2

@@ -28,6 +28,7 @@ import payment.tables
 import reconciliation.main
 import reconciliation.tables
 from chassis.telemetry import metrics, table_gauges
+from console.tickets import ticket_metrics
 from mobile_money import credential_metrics
 from notifier import text_metrics, webhook_metrics
 from risk import risk_metrics
@@ -64,7 +65,8 @@ def measured() -> set[str]:
     tables = (*table_gauges.OUTBOX, *table_gauges.WAITING, *table_gauges.EVIDENCE)
     gauges = (*tables, *saga_metrics.MEASURES, *OWN)
     found.update(measure.name for measure in gauges)
-    for module in (metrics, saga_metrics, webhook_metrics, text_metrics, risk_metrics, credential_metrics):
+    modules = (metrics, saga_metrics, webhook_metrics, text_metrics, risk_metrics, credential_metrics, ticket_metrics)
+    for module in modules:
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
                 family = next(iter(metric.describe()))

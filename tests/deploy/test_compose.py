@@ -135,6 +135,7 @@ def test_the_console_has_its_keys_and_its_logins_at_redis_and_at_its_own_databas
     composed = _services()
     login = contract.package_of(contract.CONSOLE)
     own = {services.CONSOLE_KEY, services.CONSOLE_CLIENT, redis.secret_of(contract.CONSOLE), login}
+    own |= {services.TICKETS_LOGIN, services.TICKETS_ALERTMANAGER}
     console, issuer = composed[contract.CONSOLE], composed[providers.ISSUER]
     assert _secrets(console) == own
     assert _secrets(issuer) == {services.CONSOLE_CLIENT}
@@ -143,6 +144,7 @@ def test_the_console_has_its_keys_and_its_logins_at_redis_and_at_its_own_databas
     for name, file in console["environment"].items():
         assert not name.endswith("_FILE") or Path(file).name in own
     assert console["environment"]["BARAZA_DATABASE_URL"].endswith(f"//{login}@postgres/{login}")
+    assert console["environment"]["BARAZA_TICKETS"] == "${BARAZA_TICKETS:-}", "tickets are off unless they are set"
     assert issuer["environment"]["BARAZA_CONSOLE_URL"] == console["environment"]["BARAZA_CONSOLE_URL"]
     for each in console["environment"]["BARAZA_CONSOLE_APIS"].split():
         service, _, url = each.partition("=")

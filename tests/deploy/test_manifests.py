@@ -168,6 +168,11 @@ def test_the_console_has_its_own_settings_keys_connections_and_database(cluster:
     assert given["BARAZA_DATABASE_PASSWORD_FILE"] in provided
     assert "//console@console-db-rw:5432/console?sslmode=verify-full" in given["BARAZA_DATABASE_URL"]
     assert not any("kafka" in folder for folder in _folders(cluster, contract.CONSOLE))
+    assert {given[name] for name in given if name.startswith("BARAZA_TICKETS") and name.endswith("_FILE")} <= provided
+    # Without a secret the pod starts, and without the first setting it opens no ticket.
+    (tickets,) = (each["secret"] for each in deployment["volumes"] if each["name"] == "console-tickets")
+    assert tickets["optional"]
+    assert "BARAZA_TICKETS" not in given
     policies = cluster.of("NetworkPolicy")
     apis = {each.partition("=")[0] for each in given["BARAZA_CONSOLE_APIS"].split()}
     assert set(_peers(policies[contract.CONSOLE]["spec"]["egress"])) == {*apis, "redis"}

@@ -98,11 +98,12 @@ class ConsoleAddress:
 
 @dataclass(frozen=True, kw_only=True)
 class RunningConsole(ConsoleAddress):
-    """A console on threads of the tests. ``redis`` may do everything there, and ``provider`` can be stopped."""
+    """A console on threads of the tests. ``redis`` may do everything there; it and ``provider`` can be stopped."""
 
     redis: Redis
     clock: Clock
     provider: Served
+    server: Served
     keys: Path
 
     def sign(self, claims: Mapping[str, Any]) -> str:
@@ -173,10 +174,10 @@ class Browser:
 
 
 @contextmanager
-def running(folder: Path, apis: Mapping[str, str] | None = None) -> Iterator[RunningConsole]:
-    """Start Redis, the issuer and the console with the stack's own settings; ``apis`` are in the place of its APIs.
+def running(folder: Path, apis: Mapping[str, str] | None = None, **added: Any) -> Iterator[RunningConsole]:
+    """Start Redis, the issuer and the console with the stack's own settings and those that are added.
 
-    No PostgreSQL is there: the console's database is away all the time.
+    ``apis`` are in the place of its APIs. No PostgreSQL is there: the console's database is away all the time.
     """
     home = Home(folder)
     home.prepare()
@@ -195,6 +196,7 @@ def running(folder: Path, apis: Mapping[str, str] | None = None) -> Iterator[Run
             **{
                 **_settings(home, state, contract.CONSOLE),
                 "console_apis": " ".join(f"{name}={url}" for name, url in (apis or {}).items()),
+                **added,
             }
         )
         issuer = Served(lambda: build(of_issuer), of_issuer.http_port)
@@ -214,6 +216,7 @@ def running(folder: Path, apis: Mapping[str, str] | None = None) -> Iterator[Run
             http=http,
             clock=clock,
             provider=issuer,
+            server=console,
             keys=of_issuer.issuer_keys,
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from chassis.http import webhook_signing
 from chassis.saga.handlers import Handlers
 from chassis.testing.service import ServiceUnderTest
 from chassis.wire.codec import Codec
@@ -20,7 +21,6 @@ from notifier.calling import Caller
 from notifier.delivering import Deliverer
 from notifier.domain import EventType, MerchantNotice, Owner
 from notifier.handlers import HANDLERS as DECLARED
-from notifier.model import signing
 from notifier.model.addresses import Rules
 from notifier.notices import saving, store
 from notifier.sealing import Sealing
@@ -71,7 +71,7 @@ class NotifierUnderTest:
     def endpoint(self, url: str, *, merchant: str = "", is_live: bool = False, types: Sequence[str] = ()) -> Endpoint:
         """Store an endpoint of a merchant of its own, unless one is given."""
         owner = (merchant or new_merchant(), is_live)
-        secret = signing.new_secret()
+        secret = webhook_signing.new_secret()
         new = endpoints.NewEndpoint(endpoint_id=new_id(), url=url, description="", types=types)
         with self.engine.begin() as tx:
             endpoints.create(new, Sealing(self.key_file).seal(secret), owner, tx, now=self.clock())

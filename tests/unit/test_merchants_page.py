@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from chassis.http.webhook_signing import headers, new_secret
 from notifier.domain import EventType, MerchantNotice
-from notifier.model.signing import headers, new_secret
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "merchants.md").read_text()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from chassis.http.webhook_signing import PREFIX, headers, key_of, new_secret, sign
 from notifier.domain import EventType, MerchantNotice, event_id_of
-from notifier.model.signing import PREFIX, headers, key_of, new_secret, sign
 from notifier.sealing import NoKey, SealBroken, Sealing
 
 

@@ -30,6 +30,7 @@ from console.sessions import Session, Sessions
 from console.settings import ConsoleSettings
 from console.store import Store
 from console.tables import Person
+from console.tickets.reporting import Tickets
 
 REFRESH_EVERY_S = 300
 """Roles are read anew this often, so that one that was withdrawn is gone after five minutes."""
@@ -52,6 +53,8 @@ class Console:
     templates: web.Templates
     rights: Mapping[str, Any]
     clock: Callable[[], float] = time.time
+    tickets: Tickets | None = None
+    """None where no ITSM is configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

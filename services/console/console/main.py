@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 from fastapi import FastAPI
@@ -26,6 +27,8 @@ from console.provider import Provider, Registration
 from console.sessions import Sessions
 from console.settings import ConsoleSettings
 from console.store import BOUNDS, Store
+from console.tickets import alertmanager
+from console.tickets.reporting import Tickets
 
 REDIS_TIMEOUT_S = 2.0
 DISCOVERY_PATH = "/.well-known/openid-configuration"
@@ -36,15 +39,9 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
     # A proxy in the environment is for addresses outside; loopback and the cluster are reached directly.
     http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=CONNECTIONS_MAX))
     redis, store = _redis(settings), _store(settings)
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await http.aclose()
-        await redis.aclose()
-        store.close()
-
-    app = FastAPI(title="console", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    tickets = alertmanager.tickets_of(settings, http, redis, clock)
+    life = _life(http, redis, store, tickets)
+    app = FastAPI(title="console", openapi_url=None, docs_url=None, redoc_url=None, lifespan=life)
     app.state.console = Console(
         settings=settings,
         sessions=Sessions(redis, settings.keys),
@@ -55,6 +52,7 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
         templates=web.Templates(),
         rights=rights.table(settings.roles),
         clock=clock,
+        tickets=tickets,
     )
     metrics.install(app, None)
     app.add_middleware(web.SecureHeaders)
@@ -62,7 +60,8 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
     # Without Redis the pages still answer, with what is the matter; without them no person would learn it. Without
     # the database there are no views and no reveals, and everything else.
     app.include_router(health.router(alive={}, ready={}))
-    app.router.routes.extend([*sign_in.routes(), *pages.routes()])
+    reports = [] if tickets is None else alertmanager.routes()
+    app.router.routes.extend([*sign_in.routes(), *pages.routes(), *reports])
     app.router.routes.append(Mount("/static", StaticFiles(directory=web.HERE / "static")))
     return app
 
@@ -94,6 +93,25 @@ def _redis(settings: ConsoleSettings) -> Redis:
 def _store(settings: ConsoleSettings) -> Store:
     url, password_file = settings.database_url, settings.database_password_file
     return Store(database.create(url, password_file, application=settings.service, bounds=BOUNDS))
+
+
+def _life(
+    http: httpx.AsyncClient, redis: Redis, store: Store, tickets: Tickets | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what runs beside the pages, and what is closed after the last one."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        retrying = None if tickets is None else asyncio.create_task(tickets.keep_retrying())
+        yield
+        if retrying is not None:
+            retrying.cancel()
+            await asyncio.wait([retrying])
+        await http.aclose()
+        await redis.aclose()
+        store.close()
+
+    return lifespan
 
 
 def _registration(settings: ConsoleSettings) -> Registration:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from chassis.settings import TrustedIssuer
+from console.tickets.settings import TicketSettings
 
 
-class ConsoleSettings(BaseSettings):
+class ConsoleSettings(TicketSettings):
     """All settings of the console.
 
     ``console_url`` is its address in a browser, ``console_apis`` the addresses of the services' APIs, such as

@@ -18,11 +18,11 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, Engine
 
+from chassis.http import webhook_signing
 from chassis.postgres.transient import TransientRetry
 from chassis.wire.envelope import new_id
 from notifier import webhook_metrics
 from notifier.calling import Caller
-from notifier.model import signing
 from notifier.model.capacity import CALLS_MAX, ENDPOINT_MAX, Capacity
 from notifier.model.schedule import OVERLOADED, Answer, Outcome
 from notifier.notices import Save
@@ -157,7 +157,7 @@ class Deliverer:
     def _call(self, leased: Leased, secrets: list[str]) -> None:
         began_at = self._clock()
         body = leased.body.encode()
-        headers = signing.headers(secrets, leased.event_id, began_at, body)
+        headers = webhook_signing.headers(secrets, leased.event_id, began_at, body)
         began_s = self._monotonic()
         try:
             answer = self._caller.call(leased.url, body, headers, is_live=leased.is_live)

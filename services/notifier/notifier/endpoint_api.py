@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from sqlalchemy import Engine
 
+from chassis.http import webhook_signing
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.wire.codec import Codec
@@ -30,7 +31,6 @@ from notifier.answers import (
 )
 from notifier.callers import Scope
 from notifier.calling import Caller, UnknownName
-from notifier.model import signing
 from notifier.model.addresses import ForbiddenAddress, ForbiddenUrl
 from notifier.model.schedule import Disabled
 from notifier.sealing import NoKey, Sealing
@@ -101,7 +101,7 @@ def add_creating(router: APIRouter, resources: Resources, acts: Any) -> None:
     def create(body: NewEndpoint, response: Response, scope: Scope = acts) -> CreatedEndpoint:
         """Create an endpoint. Its secret is in this response alone."""
         _check(resources.caller, body.url, scope)
-        secret = signing.new_secret()
+        secret = webhook_signing.new_secret()
         new = endpoints.NewEndpoint(
             endpoint_id=new_id(), url=body.url, description=body.description or "", types=body.types
         )
@@ -155,14 +155,14 @@ def add_rotation(router: APIRouter, resources: Resources, acts: Any) -> None:
     @router.post("/webhook-endpoints/{endpoint_id}/secret-rotation", responses=responses(404, 422))
     def rotate(endpoint_id: Id, response: Response, scope: Scope = acts) -> RotatedSecret:
         """Replace the secret. For 24 hours every event is signed with both."""
-        secret, now = signing.new_secret(), clock()
+        secret, now = webhook_signing.new_secret(), clock()
         with engine.connect() as tx:
             _found(endpoints.find(endpoint_id, scope.owner, tx))
         sealed = _sealed(resources.sealing, secret)
         with engine.begin() as tx:
             _found(endpoints.rotate(endpoint_id, sealed, scope.owner, tx, now=now))
         response.headers["Cache-Control"] = "no-store"
-        return RotatedSecret(endpoint_id=endpoint_id, secret=secret, previous_until=now + signing.OVERLAP)
+        return RotatedSecret(endpoint_id=endpoint_id, secret=secret, previous_until=now + webhook_signing.OVERLAP)
 
 
 def add_merchants(router: APIRouter, resources: Resources, acts: Any) -> None:

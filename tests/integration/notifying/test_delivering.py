@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from chassis.http import webhook_signing
 from notifier.calling import Caller
 from notifier.domain import EventType
-from notifier.model import signing
 from notifier.model.capacity import CALLS_MAX, ENDPOINT_MAX, SLOW_S
 from notifier.model.schedule import ATTEMPTS_MAX, DELAYS, DISABLED_AFTER, JITTER_MAX
 from notifier.sealing import Sealing
@@ -301,7 +301,7 @@ def test_many_slow_endpoints_leave_room_for_the_quick_ones(notifier: NotifierUnd
 
 def test_while_a_secret_is_replaced_both_sign(notifier: NotifierUnderTest, receiver: Receiver) -> None:
     endpoint, process = notifier.endpoint(receiver.url), notifier.deliverer()
-    new = signing.new_secret()
+    new = webhook_signing.new_secret()
     with notifier.engine.begin() as tx:
         sealed = Sealing(notifier.key_file).seal(new)
         endpoints.rotate(endpoint.endpoint_id, sealed, endpoint.owner, tx, now=notifier.clock() - timedelta(hours=23))

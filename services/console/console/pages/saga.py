@@ -22,6 +22,7 @@ from console.pages.ids import id_of, reason_of
 from console.rights import CANCEL, LOOK, MONEY, OPERATE, REVEAL
 from console.sessions import Session
 from console.store import StoreUnavailable
+from console.tickets.store import Known
 
 Json = Any
 ENTRIES_MAX = 1_000
@@ -94,11 +95,20 @@ async def _show(visit: Visit, detail: Json, *, is_revealed: bool) -> Response:
         letters=letters,
         money=dict(zip(("payment", "shipment", "entries"), money, strict=False)),
         offers=offers(visit, saga),
+        incidents=await _incidents(visit, saga, letters),
         trace_url=visit.console.settings.console_trace_url.replace("{saga_id}", saga["saga_id"]),
         done=visit.request.query_params.get("done", ""),
         entries_max=ENTRIES_MAX,
         is_problem=lambda found: isinstance(found, ApiProblem),
     )
+
+
+async def _incidents(visit: Visit, saga: Json, letters: Json | ApiProblem) -> list[Known] | None:
+    """Return the open tickets of alarms that the saga is among; None where no ITSM is configured."""
+    tickets = visit.console.tickets
+    if tickets is None:
+        return None
+    return await tickets.about(saga, [] if isinstance(letters, ApiProblem) else letters["letters"])
 
 
 def _money_calls(visit: Visit, saga: Json) -> list[tuple[str, str]]:

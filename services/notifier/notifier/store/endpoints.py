@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
+from chassis.http.webhook_signing import OVERLAP, SECRETS_MAX
 from notifier.domain import Owner
-from notifier.model.signing import OVERLAP, SECRETS_MAX
 
 ENDPOINTS_MAX: Final = 20
 """Of one merchant in one mode: an event is one row for each of them."""

@@ -20,7 +20,7 @@ SECRETS_MAX: Final = 5
 
 
 def new_secret() -> str:
-    """Return a new secret, as the merchant keeps it."""
+    """Return a new secret, as the receiver keeps it."""
     return PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
