@@ -10,11 +10,13 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
+import pytest
 
 from support.lag import tracker_has_recorded_everything
 from support.shop import Shop
 from support.waiting import until
 
+pytestmark = pytest.mark.timeout(400)  # It stops the tracker, starts it again, and four commands run.
 STEP = "reserve_inventory"
 WHY = "the constraint is gone"
 PARKED = "SELECT count(*) FROM deferred WHERE saga_id = ANY(%s) AND handler = %s AND due_at IS NULL AND NOT behind"

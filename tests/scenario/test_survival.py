@@ -14,6 +14,7 @@ from stack import Stack, from_environment, up
 from support.shop import SCARCE, PlacedOrder, Shop
 from support.waiting import until
 
+pytestmark = pytest.mark.timeout(600)  # Every process is stopped and started again.
 STOPPED_S = 20.0
 
 
