@@ -1,4 +1,4 @@
-"""The console in front of the whole system: what finance, tellers and support do there, and what it came to."""
+"""The console in front of the whole system: what finance, tellers and support do there, and the result."""
 
 from __future__ import annotations
 

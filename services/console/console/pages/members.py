@@ -1,4 +1,4 @@
-"""A SACCO's members: money whose outcome is not known, and receipts of which nobody knows yet whose they are."""
+"""A SACCO's members: money whose outcome is not known, and receipts of which it is not known whose they are."""
 
 from __future__ import annotations
 

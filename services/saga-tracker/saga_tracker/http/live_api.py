@@ -10,7 +10,7 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 from sqlalchemy import Engine
 
 from chassis.http.json_body import JsonRoute
@@ -23,6 +23,8 @@ from saga_tracker.store.watching import News
 
 STREAM_FOR_MAX_S = 900.0
 """A stream ends after this time. Its reader reconnects with Last-Event-ID and misses nothing."""
+
+DATA: TypeAdapter[object] = TypeAdapter(object)
 
 router = APIRouter(route_class=JsonRoute, prefix="/v1")
 
@@ -94,7 +96,7 @@ async def _following(viewer: Viewer, seen: int, revision: int, end_at_s: float) 
 
 def _event(name: str, data: object, event_id: str | None = None) -> ServerSentEvent:
     """Return an event whose data has the form that the other routes give it, such as Z behind a time."""
-    return ServerSentEvent(event=name, raw_data=to_json(data).decode(), id=event_id)
+    return ServerSentEvent(event=name, raw_data=DATA.dump_json(data).decode(), id=event_id)
 
 
 def _entries(news: News, seen: int) -> list[ServerSentEvent]:
