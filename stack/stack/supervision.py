@@ -202,7 +202,7 @@ class Supervisor:
         options = {
             "command": _escape(shlex.join(command)),
             "directory": _escape(self._home.path),
-            "environment": _variables(component.environment),
+            "environment": variables(component.environment),
             "autostart": "false",
             "autorestart": "true",
             "startsecs": "1",
@@ -241,8 +241,17 @@ def _escape(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
-def _variables(environment: Mapping[str, str]) -> str:
-    for name, value in environment.items():
-        if set(value) & set('"\\\n\r') or " ;" in value or " #" in value:
-            raise InvalidSettings(f"The value of {name} holds a quote, a backslash, a comment or a line break.")
-    return ",".join(f'{name}="{_escape(value)}"' for name, value in environment.items())
+def variables(environment: Mapping[str, str]) -> str:
+    """Return variables as supervisord's settings have them. Raises InvalidSettings for a value that it would change."""
+    return ",".join(f"{name}={_quoted(name, value)}" for name, value in environment.items())
+
+
+def _quoted(name: str, value: str) -> str:
+    """Return a value in the kind of quotes that it does not have; the parser has no escapes, and strips both kinds."""
+    quote = "'" if '"' in value else '"'
+    is_changed = quote in value or value.strip("'\"") != value
+    if is_changed or set(value) & set("\\\n\r") or " ;" in value or " #" in value:
+        raise InvalidSettings(
+            f"The value of {name} holds both kinds of quotes or one at an end, a backslash, a comment or a line break."
+        )
+    return f"{quote}{_escape(value)}{quote}"

@@ -8,15 +8,18 @@ import pwd
 from pathlib import Path
 
 import pytest
+from supervisor.datatypes import dict_of_key_value_pairs  # type: ignore[import-untyped]
+from supervisor.options import UnhosedConfigParser  # type: ignore[import-untyped]
 
 from baraza.environment import remove_foreign
 from chassis.http import gateway_accounts
-from stack import InvalidSettings, from_environment, gateways, providers, services
+from stack import InvalidSettings, from_environment, gateways, issuers, providers, services
 from stack.environment import own_environment, require_private
 from stack.errors import PermissionMissing
 from stack.home import Home, State
 from stack.kafka import written
 from stack.rotation import rotate
+from stack.supervision import variables
 
 FOREIGN = {
     "PGSSLMODE": "require", "PGSERVICE": "x", "PGHOSTADDR": "10.0.0.1", "PYTHONPATH": "/tmp", "PYTHONSTARTUP": "x",
@@ -210,3 +213,20 @@ def test_a_rotation_of_a_gateways_webhook_secret_keeps_the_one_before(
     assert before == first != second
     if account.gateway == "adyen":
         assert len(bytes.fromhex(second)) == gateways.HMAC_KEY_BYTES
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["plain", "", "100%, a=b", "it's here", issuers.variable(issuers.trusted("http://127.0.0.1:7003")), '{"a": "50%"}'],
+)
+def test_supervisord_reads_a_variable_as_it_is(value: str) -> None:
+    parser = UnhosedConfigParser()
+    parser.read_string(f"[program:x]\nenvironment = {variables({'FIRST': '1', 'GIVEN': value, 'LAST': '2'})}\n")
+    read = dict_of_key_value_pairs(parser.get("program:x", "environment") % {})
+    assert read == {"FIRST": "1", "GIVEN": value, "LAST": "2"}
+
+
+@pytest.mark.parametrize("value", ['"it\'s"', "'a", 'a"', "a\\b", "a\nb", "a ;b", "a #b"])
+def test_a_variable_that_supervisord_would_change_is_refused(value: str) -> None:
+    with pytest.raises(InvalidSettings, match="GIVEN"):
+        variables({"GIVEN": value})
