@@ -92,14 +92,16 @@ ARRIVALS: Final = """
       this.addEventListener("entry", (event) => pending.push(Date.parse(JSON.parse(event.data).occurred_at)));
     }
   };
-  const drawn = () => {
-    const now = Date.now(), shown = pending;
-    pending = [];
+  const drawn = (shown) => {
+    const now = Date.now();
     for (const at of shown) if (openedAt !== null && at >= openedAt) window.benchArrivals.push(now - at);
   };
   new MutationObserver((changes) => {
     const isDrawn = changes.some((each) => each.target instanceof Element && each.target.matches("table.timeline"));
-    if (isDrawn && pending.length > 0) requestAnimationFrame(drawn);
+    if (!isDrawn || pending.length === 0) return;
+    const shown = pending;
+    pending = [];
+    requestAnimationFrame(() => drawn(shown));
   }).observe(document, { childList: true, subtree: true });
 })();
 """

@@ -41,7 +41,7 @@ COPY: Final = """
     INSERT INTO sagas (saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition,
                        progress, version, started_at, updated_at, finished_at, parked_at, awaits_since)
     SELECT lpad(number::text, 26, '0'), saga_type, saga_version, 'bench-' || number %% %(customers)s, made.state, phase,
-           %(steps)s[1 + number %% cardinality(%(steps)s)],
+           (CAST(%(steps)s AS text[]))[(1 + number %% cardinality(CAST(%(steps)s AS text[])))::int],
            CASE made.state WHEN 'CONFIRMED' THEN NULL WHEN 'NEEDS_REVIEW' THEN 'EXHAUSTED' ELSE 'REJECTED' END,
            CASE made.state WHEN 'CONFIRMED' THEN NULL ELSE 'reason ' || number %% 20 END,
            number %% %(partitions)s, progress, version, made.started_at, made.started_at + interval '1 second',
