@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "observability" / "alertmanager.yml"
 PACKAGE = "prometheus-alertmanager"
 READY_WITHIN_S = 60.0
-LASTS = timedelta(hours=1)
+LASTS, BEGAN_BEFORE = timedelta(hours=1), timedelta(minutes=1)
 
 Json = Any
 
@@ -54,7 +54,9 @@ class Alertmanager:
         self._send(labels, annotations, ends_at=datetime.now(UTC))
 
     def _send(self, labels: Mapping[str, str], annotations: Mapping[str, str], ends_at: datetime) -> None:
-        alert = {"labels": labels, "annotations": annotations, "endsAt": ends_at.isoformat()}
+        began_at = datetime.now(UTC) - BEGAN_BEFORE
+        times = {"startsAt": began_at.isoformat(), "endsAt": ends_at.isoformat()}
+        alert = {"labels": labels, "annotations": annotations, **times}
         self.http.post(f"{self.url}/api/v2/alerts", json=[alert]).raise_for_status()
 
 

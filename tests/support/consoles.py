@@ -104,6 +104,7 @@ class RunningConsole(ConsoleAddress):
     clock: Clock
     provider: Served
     server: Served
+    settings: ConsoleSettings
     keys: Path
 
     def sign(self, claims: Mapping[str, Any]) -> str:
@@ -217,6 +218,7 @@ def running(folder: Path, apis: Mapping[str, str] | None = None, **added: Any) -
             clock=clock,
             provider=issuer,
             server=console,
+            settings=of_console,
             keys=of_issuer.issuer_keys,
         )
 

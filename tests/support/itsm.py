@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,6 +52,8 @@ class ServiceNowInstance:
     before: Callable[[Call], Answer | None] = lambda _: None
     after: Callable[[Call, Answer], Answer] = lambda _, answer: answer
     searches_by_correlation_id: bool = True
+    called_at_s: float = 0.0
+    """When the last call came, by the monotonic clock."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(10_001))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -73,6 +76,7 @@ class ServiceNowInstance:
     def answer(self, call: Call, authorization: str) -> Answer:
         """Return the answer to one request."""
         self.calls.append(call)
+        self.called_at_s = time.monotonic()
         if (instead := self.before(call)) is not None:
             return instead
         if authorization != f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}":
